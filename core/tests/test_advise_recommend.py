@@ -423,7 +423,7 @@ def test_the_objective_of_a_first_stage_is_the_one_that_the_network_can_be_train
     from ftp_testing.models import tiny
 
     situation = staged_situation(tiny(kind, tmp_path / kind), tmp_path)
-    monkeypatch.setattr("ftp.advise.first_stage._train", lambda *anything: ("", 1.0))
+    monkeypatch.setattr("ftp.advise.first_stage.train", lambda *anything: ("", 1.0))
     monkeypatch.setattr("ftp.advise.first_stage._after", lambda situation, stage, entry: stage)
     staged = first_stage.train_and_stage(situation, [Entry("full", ("full", "classify"))], lambda message: None)
     assert [stage.name for stage in staged.entries] == [objective]

@@ -56,6 +56,7 @@ def field_of(situation: Situation) -> Field:
     for name, cls in installed():
         declaration = declaration_of(cls)
         kind = kind_of(cls)
+        # what every run has is no question
         if not declaration.candidates or kind not in by_kind or name in situation.plugins:
             continue
         options[name] = frozenset(item.name for item in dataclasses.fields(cls))
@@ -213,6 +214,7 @@ def _models(situation: Situation) -> list[_ModelAtHand]:
             return [_ModelAtHand(None, "", 1.0)]
     sizes = [_bytes_of(name, head) for name in names]
     smallest = min(filter(None, sizes), default=1)
+    # a model of unknown size counts as the smallest: it is not set behind the others for that
     models = []
     for name, label, size in zip(names, _labels(names), sizes, strict=True):
         models.append(_ModelAtHand(name, label, size / smallest if size else 1.0))
@@ -223,6 +225,7 @@ def _labels(names: Sequence[str]) -> list[str]:
     """The last parts of paths or hub ids, as many as tell each of them from the others; empty where there are no others."""
     if len(names) < 2:
         return [""]
+    # checkpoints of one run differ in their last parts, models of one name in the parts before
     parts_of_names = [Path(name).parts for name in names]
     for count in range(1, max(map(len, parts_of_names)) + 1):
         labels = ["/".join(parts[-count:]) for parts in parts_of_names]
@@ -268,6 +271,7 @@ def _entry(
         options |= _options(field, objective_name, of_objective)
     if model.label:
         names.append(model.label)
+    # the domain stays where it is, and another objective takes the place of the situation's
     others = [objective_name if plugin == replaced else plugin for plugin in situation.plugins]
     plugins = (method_name, *others) if method_name else tuple(others)
     cost = model.size * of_method.cost * of_objective.cost
@@ -290,5 +294,6 @@ def _if_sound(situation: Situation, entry: Entry) -> Iterator[Entry]:
         prepared = run_of(situation, entry)
     except UserError:
         return
+    # answers of another head have other scores
     if prepared.task.head == situation.prepared.task.head:
         yield entry

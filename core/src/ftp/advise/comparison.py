@@ -55,6 +55,7 @@ def ahead_in(scorer: Scorer, metric: Metric, own: Outcome, other: Outcome, seed:
     """
     import numpy as np
 
+    # rows that one of them did not answer would compare rows, not answers
     own, other = in_common(own, other)
     num_rows = len(own.rows)
     if metric.name == LOSS:
@@ -69,6 +70,7 @@ def ahead_in(scorer: Scorer, metric: Metric, own: Outcome, other: Outcome, seed:
     own_values = drawn_values(scorer, metric, own, seed)
     other_values = drawn_values(scorer, metric, other, seed)
     drawn = [metric.ahead(own_value, other_value) for own_value, other_value in zip(own_values, other_values, strict=True)]
+    # a draw may lack a class that a score asks for: a few such draws say nothing, many make the interval worthless
     finite = np.asarray(drawn)[np.isfinite(drawn)]
     if not np.isfinite(value) or len(finite) < DRAWS // 2:
         return NOT_COMPARED
@@ -88,6 +90,7 @@ def drawn_values(scorer: Scorer, metric: Metric, outcome: Outcome, seed: int) ->
     """
     import numpy as np
 
+    # the same answers are compared with each other entry in turn, and a hundred scores take seconds
     key = (metric.name, outcome.entry, outcome.updates, outcome.num_train_rows, outcome.rows.tobytes(), seed)
     if key not in scorer.drawn:
         num_rows = len(outcome.rows)

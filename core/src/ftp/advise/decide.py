@@ -127,7 +127,8 @@ def decide(comparer: Comparer, lanes: Sequence[Lane], looks: Looks, *, is_all_tr
         looks: at the rows.
         is_all_tried: there was time for a pilot of each entry that the race began with.
     """
-    standing = [lane for lane in lanes if lane.last is not None and not lane.left]
+    measured = [lane for lane in lanes if lane.last is not None]
+    standing = [lane for lane in measured if not lane.left]
     if not standing:
         return None
     chosen = cheapest_as_good(comparer, standing)
@@ -209,8 +210,8 @@ def _best_tuned(chosen: Lane, lanes: Sequence[Lane]) -> Lane | None:
     """What is chosen where it trains a network, else the best of the others that do and did not leave."""
     if chosen.entry.trains:
         return chosen
-    tuned = [lane for lane in lanes if lane.entry.trains and lane.last is not None]
-    return next((lane for lane in tuned if not lane.left), None)
+    standing = [lane for lane in lanes if lane.last is not None and not lane.left]
+    return next((lane for lane in standing if lane.entry.trains), None)
 
 
 def _at_common_rung(lane: Lane, other: Lane) -> tuple[Outcome | None, Outcome | None]:

@@ -146,6 +146,7 @@ def _classes(situation: Situation) -> dict[str, int]:
     columns = [column for column in forms.get(data.form).of_kind("class") if column.is_answer]
     if not columns or not data.labels:
         return {}
+    # test rows are never looked at, not even counted
     counts: Counter[int] = Counter()
     for split in ("train", "validation"):
         rows = data.splits.get(split)
@@ -187,10 +188,10 @@ def _named(names: Sequence[str]) -> str:
 
 def _of_pairs(situation: Situation) -> list[Finding]:
     """Whether the chosen answer is the longer one more often than chance would have it."""
-    form = forms.get(situation.data.form)
-    answers = [column.name for column in form.columns if column.is_answer and column.kind == "messages"]
-    if form.sequences != 2 or len(answers) != 2:
+    answers = _two_answers(forms.get(situation.data.form))
+    if not answers:
         return []
+    # answers of one length speak for neither
     num_longer = num_pairs = 0
     for row in _some_rows(situation):
         first, second = (len(text_of({name: row[name]})) for name in answers)
@@ -207,6 +208,13 @@ def _of_pairs(situation: Situation) -> list[Finding]:
                     "model can learn to write longer answers in place of better ones")]
 
 
+def _two_answers(form: forms.FormSpec) -> list[str]:
+    """The columns of the two answers that a row of a form compares; empty where it has no two."""
+    columns = [column for column in form.of_kind("messages") if column.is_answer]
+    is_pair = form.sequences == 2 and len(columns) == 2
+    return [column.name for column in columns] if is_pair else []
+
+
 # --- lengths ---
 
 
@@ -218,6 +226,7 @@ def _lengths(situation: Situation) -> Lengths | None:
     if folder is None or tokenizer is None:
         return None
     form = forms.get(situation.data.form)
+    # a row is cut where its longest sequence does not fit
     longest_of_row = []
     for row in _some_rows(situation):
         longest_of_row.append(max(len(ids) for ids in _sequences(tokenizer, row, form)))
@@ -242,11 +251,11 @@ def _model_at_hand(model: str | None, head: str) -> tuple[str, Path | None]:
 
 def _sequences(tokenizer: Tokenizer, row: Row, form: forms.FormSpec) -> list[list[int]]:
     """The tokens of each sequence that a row becomes: all of its text, or what stands before two answers with each of them."""
-    answers = [column.name for column in form.columns if column.is_answer and column.kind == "messages"]
-    texts = [text_of(row)]
-    if form.sequences == 2 and len(answers) == 2:
-        texts = [text_of({name: value for name, value in row.items() if name != left_out}) for left_out in answers]
-    return [tokenizer.encode(text).ids for text in texts]
+    texts = []
+    # each answer by itself behind the prompt: what is left when the other one is taken away
+    for left_out in _two_answers(form):
+        texts.append(text_of({name: value for name, value in row.items() if name != left_out}))
+    return [tokenizer.encode(text).ids for text in texts or [text_of(row)]]
 
 
 def _tokenizer(folder: Path) -> Tokenizer | None:

@@ -9,10 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import subprocess
-import sys
-import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,16 +18,13 @@ from typing import Any
 from ftp.advise.kept import WIDTH
 from ftp.advise.question import Question
 from ftp.advise.situation import objectives_of, readable_forms, run_of
+from ftp.advise.stage_run import train
 from ftp.advise.types import Entry, FirstStage, Situation
-from ftp.advise.wording import duration
 from ftp.contract import VERSION
 from ftp.data.collect import collect
 from ftp.data.fingerprint import fingerprint
 from ftp.errors import PluginError, Problem, UserError
-from ftp.folder import state
-from ftp.folder.files import Folder
 from ftp.folder.log import Log
-from ftp.folder.writing import write_text
 from ftp.plugins.call import Hooks
 from ftp.plugins.fit import core_options
 from ftp.plugins.offers import offer_meant
@@ -52,8 +45,6 @@ SHARED_GROUPS = ("run", "model")
 """Groups of options that hold for a first stage as well; all others are about the rows that have answers, or about training."""
 OF_THE_RACE = ("model", "out", "plugins_from")
 """Options of these groups that it has its own of."""
-STOP_GRACE = 60.0
-"""Seconds in which a run that is asked to end saves what it has."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +71,7 @@ def check(situation: Situation) -> None:
     if situation.data.form == PLAIN_TEXT:
         raise UserError("--unlabelled: a first stage goes before rows that have answers, and these are plain text themselves",
                         "leave it out, or add its texts to those of --data")
+    # what cannot be prepared, or read, is told now and not after minutes of looks
     prepared = [_prepared(situation.question, objective, None) for objective in _objectives()]
     if not prepared:
         raise UserError("--unlabelled: no installed objective and domain read plain text", "install one that does",
@@ -98,6 +90,7 @@ def train_and_stage(situation: Situation, entries: Sequence[Entry], tell: Tell) 
     Raises:
         UserError: no installed objective trains one of the models on plain text.
     """
+    # one stage a model, and the methods raced on that model share it
     models = list(dict.fromkeys(entry.model for entry in entries))
     limit = SHARE * situation.question.budget_seconds / max(1, len(models))
     staged: list[Entry] = []
@@ -107,7 +100,7 @@ def train_and_stage(situation: Situation, entries: Sequence[Entry], tell: Tell) 
         prepared = _fitting(situation, model)
         stage = _stage_of(prepared, situation.question.out)
         tell(f"first stage: {stage.name} on {situation.question.unlabelled}")
-        problem, seconds = _train(stage, situation.question, limit)
+        problem, seconds = train(stage, situation.question, limit)
         total += min(seconds, limit)
         if problem:
             notes.append(problem)
@@ -166,6 +159,7 @@ def _fitting(situation: Situation, model: str | None) -> Prepared:
     if named is None:
         offered = offer_meant(None, situation.prepared.task.head)
         named = offered[0] if offered is not None else None
+    # a masked language model is refused a head that predicts the next token, and the other way round
     problems = []
     for objective in _objectives():
         prepared = _prepared(situation.question, objective, named)
@@ -211,97 +205,3 @@ def _after(situation: Situation, stage: FirstStage, entry: Entry) -> Entry:
         if key != "model" and value is not None and value != after.values.get(key):
             options[key] = value
     return dataclasses.replace(staged, options=options)
-
-
-# --- training ---
-
-
-def _train(stage: FirstStage, question: Question, limit: float) -> tuple[str, float]:
-    """Do the run of a first stage, or go on with it; what is finished is not done again.
-
-    Args:
-        limit: seconds after which it is asked to end.
-
-    Returns:
-        Why there is no model, in words, empty where there is one; and the seconds of all tries.
-    """
-    folder = Path(stage.folder)
-    times = folder.with_suffix(".seconds")
-    seconds = _seconds_in(times)
-    if _is_finished(folder):
-        return "", seconds
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
-    is_late, last_line = _run(_words(stage, question), folder.with_suffix(".log"), limit)
-    seconds += time.perf_counter() - began
-    write_text(times, f"{seconds:.3f}\n")
-    if _is_finished(folder):
-        return "", seconds
-    if is_late:
-        longer = 2 * int(question.budget_seconds + 1)
-        return (f"more time: the first stage ({stage.name} on {question.unlabelled}) takes longer than the {duration(limit)} "
-                f"that it may take of the budget; asked again it goes on where it stopped (--budget {longer}s)"), seconds
-    return f"a first stage that runs: {stage.name} on {question.unlabelled} failed: {last_line}", seconds
-
-
-def _words(stage: FirstStage, question: Question) -> list[str]:
-    """The words after `ftp` that do the run of a first stage, or go on with it."""
-    folder = Path(stage.folder)
-    if state.holds_run(folder) and not state.came_to_nothing(folder):
-        return ["run", "--resume", str(folder)]
-    values = tomllib.loads(stage.recipe)
-    # code that the user names is trusted on a line, not in a recipe
-    values.pop("plugins_from", None)
-    recipe = folder.with_suffix(".toml")
-    import tomlkit
-
-    write_text(recipe, tomlkit.dumps(values))
-    words = ["run", str(recipe), "--out", str(folder), "--no-report", "--no-baselines"]
-    if question.plugins_from:
-        words += ["--plugins-from", ",".join(question.plugins_from)]
-    return words
-
-
-def _run(words: Sequence[str], log: Path, limit: float) -> tuple[bool, str]:
-    """Whether a run took longer than it may, and the last line that it wrote."""
-    # it finds the packages that this process finds
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    is_late = False
-    with log.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-P", "-m", "ftp", *words], stdin=subprocess.DEVNULL, stdout=file,
-                                   stderr=subprocess.STDOUT, env=environment)
-        try:
-            process.wait(limit)
-        except subprocess.TimeoutExpired:
-            is_late = True
-        finally:  # also at Ctrl-C: what it has is saved, and gone on with when it is asked for again
-            _end(process)
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return is_late, lines[-1].strip() if lines else ""
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to save and end, and end it where it does not."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(STOP_GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _is_finished(folder: Path) -> bool:
-    """Whether a run is done and has its model."""
-    if not state.holds_run(folder):
-        return False
-    return Folder(folder).read_facts().get("status") == "finished" and (folder / "model").is_dir()
-
-
-def _seconds_in(file: Path) -> float:
-    """Seconds of earlier tries; 0 where there were none."""
-    try:
-        return float(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return 0.0

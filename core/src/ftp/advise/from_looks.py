@@ -30,6 +30,7 @@ def recommend(situation: Situation, facts: Facts, looks: Looks | None, entries: 
         return _unmeasured(situation, metric, entries)
     kind, answer = _answer(looks)
     entry: Entry | None = next((entry for entry in entries if entry.trains), plain_entry(situation))
+    # whoever is told not to fine-tune gets no recipe that does
     if kind == "train nothing":
         entry = next((entry for entry in entries if not entry.trains), None)
         if entry is not None:
@@ -66,6 +67,7 @@ def _answer(looks: Looks) -> tuple[AnswerKind, str]:
     best = looks.entries[looks.best]
     value = best.scores[metric.name]
     shown = f"{metric.name} {format_number(value)}"
+    # one look alone cannot be held against anything
     if len(looks.entries) == 1 and not looks.simplest:
         return "not known", (
             f"Without training there is the network as it is alone ('{looks.best}': {shown}). What training adds shows in a race "

@@ -32,6 +32,7 @@ def cross_fitted(looker: Looker, name: str, folds: Sequence[int], num_rows: int 
     answers = []
     for fold in folds:
         answered = looker.answer(name, fold, num_rows)
+        # one look with fewer folds than the others could not be compared with them
         if answered is None:
             return None
         rows.append(answered[0])
@@ -58,6 +59,7 @@ def curve_of(looker: Looker, scorer: Scorer, metric: Metric, name: str, situatio
     points = []
     by_size = []
     between_folds = []
+    # one set of draws for all sizes: rows that are hard are hard at each of them, so that the curve is drawn as a whole
     generator = np.random.default_rng(situation.question.seed)
     draws: list[NDArray[np.int64]] = []
     for size, outcome in outcomes.items():
@@ -70,6 +72,7 @@ def curve_of(looker: Looker, scorer: Scorer, metric: Metric, name: str, situatio
         # a score of 1 has an error too: one row more or less
         points.append(Point(size, scorer.value(metric, outcome), max(error, float(np.nanstd(drawn)), 1 / num_rows)))
     values = [point.value for point in points]
+    # two points fit any curve
     if len(points) < 3 or not np.isfinite(values).all():
         return None
     is_share = metric.name != LOSS and all(0 <= value <= 1 for value in values) and metric.goal == "max"
@@ -87,6 +90,7 @@ def _error_between_folds(looker: Looker, scorer: Scorer, metric: Metric, outcome
         of_fold = scorer.value(metric, at(outcome, np.flatnonzero(fold_of_row == fold)))
         if np.isfinite(of_fold):
             values.append(of_fold)
+    # of two folds nobody knows a spread
     if len(values) < 3:
         return 0.0
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))

@@ -46,6 +46,7 @@ def rows_key(rows: Dataset, metric: str) -> str:
 def save(outcome: Outcome, file: Path) -> None:
     """Write an outcome down."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    # losses that are not there become null: JSON knows no NaN
     answers = [[prediction.answer, prediction.scores] for prediction in outcome.answers]
     said = {
         "entry": outcome.entry, "rows": outcome.rows.tolist(), "losses": outcome.losses.tolist(), "answers": answers,

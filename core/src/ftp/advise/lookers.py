@@ -117,6 +117,7 @@ class ClassLooker:
         chosen = self.pool.order[:FEATURE_ROWS]
         encoded = encode(self.pool.rows.select(chosen), loss.encode_to_score, HELD, key=loss.key)
         affordable = _num_affordable(model, np.asarray(encoded["length"][:]))
+        # the order is random, with classes in turn: its beginning is a fair sample
         encoded = encoded.select(range(min(len(encoded), affordable)))
         read = linear.features(self.run, model, encoded, loss.collate)
         row_of = chosen[np.asarray(encoded["row"][:], dtype=np.int64)]
@@ -142,6 +143,7 @@ class ClassLooker:
         fitted = fitted[self.has_features[fitted]][:num_rows]
         held = self.pool.held(fold)
         held = held[self.has_features[held]]
+        # of one class there is nothing to tell apart
         if len(np.unique(self.labels[fitted])) < 2 or not len(held):
             return None
         layer = linear_fit.fit("class", self.features[fitted], self.labels[fitted], self.num_classes, self.strength)
@@ -161,6 +163,7 @@ def _num_affordable(model: Model, lengths: NDArray[Any]) -> int:
     """
     import numpy as np
 
+    # what a pass costs is tokens times weights, so that a large network reads fewer rows in the same time
     weights = sum(weight.numel() for weight in model.net.parameters())
     num_rows = int(np.searchsorted(np.cumsum(lengths), TOKENS_TIMES_WEIGHTS / weights))
     return max(FEWEST_FEATURE_ROWS, num_rows)
@@ -237,6 +240,7 @@ class HeadLooker:
         """The encoded rows of rows of the pool, numbered by their places among these."""
         import numpy as np
 
+        # windows of one row follow one another, as where rows are encoded for a run
         place_of_row = {int(row): place for place, row in enumerate(rows)}
         chosen = [index for index, row in enumerate(self.row_of_encoded.tolist()) if row in place_of_row]
         chosen.sort(key=lambda index: place_of_row[int(self.row_of_encoded[index])])

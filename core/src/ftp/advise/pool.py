@@ -61,6 +61,7 @@ class Pool:
         begins elsewhere in the order, so that few rows are other ones for each."""
         import numpy as np
 
+        # the first rows of one order for all folds would make few rows the same ones in each
         turned = np.roll(self.order, -(fold * len(self.order) // self.num_folds))
         others: NDArray[np.int64] = turned[self.fold_of_row[turned] != fold]
         return others if num_rows is None else others[:num_rows]
@@ -117,12 +118,13 @@ def pool_of(data: Data, seed: int, num_folds: int = NUM_FOLDS, group: str | None
     from datasets import concatenate_datasets
 
     parts = [data.splits[split] for split in ("train", "validation") if split in data.splits]
-    columns = [name for name in parts[0].column_names if all(name in part.column_names for part in parts)]
-    columns = [name for name in columns if name != COLUMN]
+    # what both splits have; which domain a row is of counts for nothing here
+    shared = set.intersection(*(set(part.column_names) for part in parts))
+    columns = [name for name in parts[0].column_names if name in shared - {COLUMN}]
     rows = concatenate_datasets([part.select_columns(columns) for part in parts])
     shuffled = np.random.default_rng(seed).permutation(len(rows))
 
-    # Within a class rows stay in random order; classes take turns by their shares.
+    # within a class rows stay in random order; classes take turns by their shares
     kind_of_row = _class_of_row(rows, data)
     place = np.zeros(len(rows))
     for kind in np.unique(kind_of_row):
@@ -130,13 +132,14 @@ def pool_of(data: Data, seed: int, num_folds: int = NUM_FOLDS, group: str | None
         place[own] = (np.arange(len(own)) + 0.5) / len(own)
     order = shuffled[np.argsort(place[shuffled], kind="stable")]
 
-    # Folds are dealt within a class, each class beginning where the last one ended.
+    # folds are dealt within a class, each class beginning where the last one ended
     by_class = shuffled[np.argsort(kind_of_row[shuffled], kind="stable")]
     group_of_row = _group_of_row(rows, data.form, seed, group, num_folds)
     _, first_places = np.unique(group_of_row[by_class], return_index=True)
     leaders = by_class[np.sort(first_places)]  # the first row of each group takes the others with it
     fold_of_group = np.zeros(len(rows), dtype=np.int64)
     fold_of_group[group_of_row[leaders]] = np.arange(len(leaders)) % num_folds
+    # whoever brings many validation rows picks the best weights by many
     share = len(parts[1]) / len(rows) if len(parts) > 1 else Settings.validation_share
     return Pool(data, rows, fold_of_group[group_of_row], order.astype(np.int64), num_folds, seed, group, share)
 

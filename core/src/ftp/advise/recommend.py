@@ -102,6 +102,7 @@ def _without_race(
     situation: Situation, facts: Facts, looks: Looks, raced: Raced, entries: Sequence[Entry]
 ) -> Recommendation:
     """What the looks say, and why nothing was raced."""
+    # a budget was given, so that asking for one is no advice
     of_looks = from_looks.recommend(situation, facts, looks, entries)
     failed = [f"{lane.entry.name}: {lane.left}" for lane in raced.lanes if lane.left]
     would_change = [line for line in of_looks.would_change if "--budget" not in line]
@@ -251,9 +252,11 @@ class _Words:
     def _would_change(self) -> list[str]:
         kind = self.decision.kind
         lines = []
-        unfinished = [lane for lane in self.raced.lanes if lane.is_unfinished and not lane.left]
+        unfinished = [lane for lane in self.raced.lanes if lane.is_unfinished]
+        unfinished = [lane for lane in unfinished if not lane.left]
         if unfinished:
             names = ", ".join(f"'{lane.entry.name}'" for lane in unfinished)
+            # twice of what was used up is enough for those that the next rung had no time for
             budget = math.ceil(2 * max(self.raced.spent, self.situation.question.budget_seconds))
             lines.append(f"more time: {names} went no further for want of it (--budget {budget}s)")
         if kind in ("likely", "no difference", "train nothing", "more labels"):

@@ -83,6 +83,7 @@ def metric_of(situation: Situation, scores: Sequence[Score]) -> Metric:
     Raises:
         UserError: the user names a score that no plugin gives, or one that is no better either way.
     """
+    # a score that is no better either way decides nothing
     goals = {own.name: own.goal for own in scores if own.goal != "none"}
     goals.setdefault(LOSS, "min")
     asked = situation.question.goal
@@ -95,5 +96,6 @@ def metric_of(situation: Situation, scores: Sequence[Score]) -> Metric:
     best = prepared.settings.metric_for_best_model
     if best in goals:
         return Metric(str(best), goals[str(best)], prepared.reasons.get("metric_for_best_model", "as such a run picks its best"))
-    first = next(name for name in goals if name != LOSS or len(goals) == 1)
+    # the loss counts where there is nothing else: of two classifiers the surer one is not the better one
+    first = next((name for name in goals if name != LOSS), LOSS)
     return Metric(first, goals[first], "the first that such a run shows")

@@ -70,6 +70,7 @@ class Shown:
         """What is being done now."""
         if self.status is not None:
             self.status.update(terminal.visible(message))
+        # in a file of a log every line stays, so that few of them are written
         elif time.monotonic() - self.last_line >= QUIET_SECONDS:
             terminal.say(message)
             self.last_line = time.monotonic()

@@ -63,6 +63,7 @@ class Worker:
         folder = self.folder / "job"
         result = self.folder / "result.json"
         words = self.folder / "words.txt"
+        # of an advice that was killed in its pilot
         shutil.rmtree(folder, ignore_errors=True)
         result.unlink(missing_ok=True)
         write_job(job, folder)
@@ -154,6 +155,7 @@ def _reason(status: int, words: Path, is_late: bool) -> str:
     """Why a process gave no result, in words."""
     if is_late:
         return "it took too long and was ended"
+    # a signal: nobody wrote down why
     if status < 0:
         name = signal.Signals(-status).name
         hint = " (often: out of memory)" if name == "SIGKILL" else ""

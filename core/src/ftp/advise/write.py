@@ -85,6 +85,7 @@ def write(situation: Situation, advice: Advice) -> list[Path]:
     written = []
     # what checks advise reads these rows by the recipe of the run
     write_text(out / ROWS_RECIPE, situation.prepared.anywhere().recipe())
+    # a recipe of an earlier advice would be taken for one of this
     (out / RECIPE).unlink(missing_ok=True)
     if advice.recommendation.entry is not None:
         write_text(out / RECIPE, recipe(situation, advice.recommendation))

@@ -11,6 +11,7 @@ from ftp.evaluate import linear
 from ftp.evaluate.linear import HEAD, NEVER_ZERO, Collate, Splits
 from ftp.evaluate.predict import batches_of_rank, predict, rows_at
 from ftp.evaluate.scoring import score
+from ftp.model import linear_fit
 from ftp.types import Baseline, Batch, Data, Loss, LossOut, Model, Prediction, Predictions, StartedRun
 
 if TYPE_CHECKING:
@@ -143,8 +144,6 @@ def linear_tags(
     """Logistic regression of the tag of each word on the frozen network, fitted on 5,000 words of the training rows at most."""
     import numpy as np
     import torch
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
     from torch.nn.functional import cross_entropy
 
     generator = np.random.default_rng(run.settings.seed)
@@ -156,22 +155,13 @@ def linear_tags(
     states, tags = words[0][chosen], words[1][chosen]
     if len(np.unique(tags)) < 2:
         return {}
-    scaler = StandardScaler().fit(states)
-    fit = LogisticRegression(max_iter=200, tol=1e-3, C=linear.FEATURE_STRENGTH).fit(scaler.transform(states), tags)
-
-    # as a layer: of two tags scikit-learn gives only what speaks for the second, and unseen tags get next to nothing
-    weights = fit.coef_ if len(fit.coef_) > 1 else np.concatenate([-fit.coef_, fit.coef_]) / 2
-    biases = fit.intercept_ if len(fit.intercept_) > 1 else np.concatenate([-fit.intercept_, fit.intercept_]) / 2
-    weight = np.zeros((len(data.labels), states.shape[1]))
-    bias = np.full(len(data.labels), biases.min() + np.log(NEVER_ZERO))
-    weight[fit.classes_] = weights / scaler.scale_
-    bias[fit.classes_] = biases - weight[fit.classes_] @ scaler.mean_
+    layer = linear_fit.fit("class", states, tags, len(data.labels), linear.FEATURE_STRENGTH)
     device = run.accelerator.device
-    layer_weight = torch.tensor(weight, dtype=torch.float32, device=device)
-    layer_bias = torch.tensor(bias, dtype=torch.float32, device=device)
+    weight = torch.from_numpy(layer.weight).to(device)
+    bias = torch.from_numpy(layer.bias).to(device)
 
     def forward(batch: Batch) -> LossOut:
-        logits = _word_states(model, batch) @ layer_weight.T + layer_bias
+        logits = _word_states(model, batch) @ weight.T + bias
         losses = cross_entropy(logits, batch.inputs["target"], reduction="none")
         counts = torch.zeros(batch.rows, device=device).index_add_(0, batch.inputs["of"], torch.ones_like(losses))
         by_row = torch.zeros_like(counts).index_add_(0, batch.inputs["of"], losses)
