@@ -160,7 +160,9 @@ def test_looks_at_rows_of_a_form(
     looks = take(situation, pool_of(situation.data, 0))
     assert looks.metric.name == metric and looks.simplest == simplest and set(looks.entries) == others | {simplest} - {""}
     made = from_looks.recommend(situation, Facts(form, situation.prepared.task.head, {}, {}), looks)
-    assert made.entry is not None and (made.kind == "not known") == (form in ("question", "text"))
+    # nothing that trains is recommended to whoever is told not to fine-tune
+    assert (made.entry is None) == (made.kind == "train nothing")
+    assert (made.kind == "not known") == (form in ("question", "text"))
     assert "Nothing was learnt" not in made.answer or simplest
 
 
