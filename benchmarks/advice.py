@@ -1,9 +1,10 @@
 """How good the advice of `ftp advise` is: 12 public sets at 50, 200 and 1,000 rows, each candidate run in full once.
 
-    python benchmarks/advice.py --data DIR --out CELLS [--sets sst2 trec] [--rows 50 200]    measure, and print the table
-    python benchmarks/advice.py --out CELLS                                                   only print the table
+    python benchmarks/advice.py --data DIR --out CELLS [--runs RUNS] [--sets sst2 trec] [--rows 50 200]    measure and print
+    python benchmarks/advice.py --out CELLS                                                                only print the table
 
-DIR holds the public sets, CELLS one file for each full run and each advice: what is there is not measured again. Regret is the
+DIR holds the public sets, CELLS one file for each full run and each advice: what is there is not measured again. Runs that
+quality.py makes as well are taken from RUNS, its folder, and measured into it. Regret is the
 best full score of a cell less that of what was recommended, in points, on 1,000 test rows at most. The advice gets 15 % of the
 seconds that all candidates took as its budget. It is held against always the same method, against a candidate at random (the mean
 of all), and against the linear head on frozen features. Choosing by transferability (LogME, You et al. 2021) ranks models, not
@@ -24,7 +25,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from quality import SETS, Cell, write_rows
+import quality
+from quality import HEAD, METHODS, SETS, Cell, write_rows
 
 from ftp.advise import facts as fact_finding
 from ftp.advise.candidates import beside, entries_of, field_of
@@ -42,7 +44,6 @@ SHARE = 0.15
 LEAST_BUDGET = 20.0
 BASE = "full"
 """What extras are tried beside, where all is tried."""
-LINEAR_HEAD = "untuned, linear head"
 ALWAYS = ("full", "lora", "adapters", "probe")
 
 
@@ -77,7 +78,19 @@ def run_in_full(situation: Situation, entry: Entry, metric: str, folder: Path, f
     return measured
 
 
-def measure(cell: Cell, source: Path, out: Path, share: float) -> None:
+def run_of_quality(cell: Cell, source: Path, runs: Path, metric: str) -> dict[str, Any]:
+    """The same of a run that quality.py makes on the same rows with the same defaults."""
+    quality.measure(cell, source, runs)
+    recorded = json.loads((runs / f"{cell.name}.json").read_text(encoding="utf-8"))
+    values = {}
+    for name, answers in recorded["answers"].items():
+        values[name] = quality.scores(answers, recorded["right"])[metric]
+    score = values.pop(cell.method)
+    return {"entry": cell.method, "score": score, "trains": True, "seconds": recorded["seconds"],
+            "updates": recorded["updates"], "baselines": values}
+
+
+def measure(cell: Cell, source: Path, out: Path, share: float, runs: Path | None) -> None:
     """All candidates of a cell in full, then the advice at a share of what they cost, then what it recommends in full."""
     file = out / f"advice-{cell.data}-{cell.rows}.json"
     if file.exists():
@@ -95,6 +108,8 @@ def measure(cell: Cell, source: Path, out: Path, share: float) -> None:
         full: dict[str, dict[str, Any]] = {}
 
         def in_full(entry: Entry) -> dict[str, Any]:
+            if runs is not None and entry.name in METHODS:
+                return run_of_quality(dataclasses.replace(cell, method=entry.name), source, runs, looks.metric.name)
             kept = out / f"full-{cell.data}-{cell.rows}-{named(entry.name)}.json"
             return run_in_full(situation, entry, looks.metric.name, folder, kept)
 
@@ -124,8 +139,8 @@ def scores_of(answer: Mapping[str, Any]) -> dict[str, float]:
     scores = {name: measured["score"] for name, measured in answer["full"].items()}
     for measured in answer["full"].values():
         for name, value in measured.get("baselines", {}).items():
-            if name == LINEAR_HEAD:
-                scores[LINEAR_HEAD] = value
+            if name == HEAD:
+                scores[HEAD] = value
     return scores
 
 
@@ -134,9 +149,9 @@ def regrets(answer: Mapping[str, Any]) -> dict[str, float]:
     scores = scores_of(answer)
     best = max(scores.values())
     # where nothing is to be trained and no plugin makes it a model, the linear head is what the user has
-    chosen = answer["recommended"] or LINEAR_HEAD
+    chosen = answer["recommended"] or HEAD
     ways = {"ftp advise": scores.get(chosen, min(scores.values())), "at random": sum(scores.values()) / len(scores)}
-    for name in (*ALWAYS, LINEAR_HEAD):
+    for name in (*ALWAYS, HEAD):
         if name in scores:
             ways[f"always {name}"] = scores[name]
     return {way: 100 * (best - score) for way, score in ways.items()}
@@ -165,7 +180,7 @@ def table(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
             held.append(is_held)
         best = max(scores, key=scores.__getitem__)
         promised = "" if answer["low"] is None else f"{answer['low']:.3f} to {answer['high']:.3f}"
-        own = scores.get(answer["recommended"] or LINEAR_HEAD)
+        own = scores.get(answer["recommended"] or HEAD)
         lines.append(f"| {data} | {int(rows):,} | {best} ({scores[best]:.3f}) | {answer['recommended'] or 'nothing'} | "
                      f"{of_cell['ftp advise']:.1f} | {answer['seconds'] / answer['cost']:.0%} | {promised} | "
                      f"{'' if own is None else f'{own:.3f}'} |")
@@ -187,13 +202,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of what was measured")
     parser.add_argument("--sets", nargs="*", default=SETS)
     parser.add_argument("--rows", nargs="*", type=int, default=ROWS)
+    parser.add_argument("--runs", type=Path, help="folder of the runs of quality.py")
     parser.add_argument("--share", type=float, default=SHARE, help="of the cost of trying all, that the advice may take")
     words = parser.parse_args()
-    words.out.mkdir(parents=True, exist_ok=True)
+    for folder in filter(None, (words.out, words.runs)):
+        folder.mkdir(parents=True, exist_ok=True)
     if words.data is not None:
         for rows in words.rows:
             for data in words.sets:
-                measure(Cell(data, rows, 0, ""), words.data, words.out, words.share)
+                measure(Cell(data, rows, 0, ""), words.data, words.out, words.share, words.runs)
     answers = {}
     for file in sorted(words.out.glob("advice-*.json")):
         answers[file.stem.removeprefix("advice-")] = json.loads(file.read_text(encoding="utf-8"))
