@@ -236,7 +236,7 @@ class _Words:
         if decision.kind == "likely" and has_usual(self.metric, self.comparer.scorer.value(self.metric, _last(chosen))):
             lines.append(f"usual, by our measurements: a trained network is {points(TRAINING.mean)} points ahead of a linear "
                          f"model of its features (sd {100 * TRAINING.spread:.0f} over sets), ways of training it are alike "
-                         f"(sd {100 * ALIKE.spread:.0f})")
+                         f"(sd {100 * ALIKE.spread:.1f})")
         if chosen.share < 1:
             lines.append(f"its pilots did {chosen.share:.0%} of a run's updates: the interval allows for the rest")
         if self.looks.curve is not None:

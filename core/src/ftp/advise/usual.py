@@ -25,9 +25,9 @@ class Usual:
 
 TRAINING = Usual(0.03, 0.06)
 """A network that was trained, ahead of a linear model of what the same network gives untrained."""
-ALIKE = Usual(0.0, 0.02)
+ALIKE = Usual(0.0, 0.015)
 """Two ways of training one network."""
-OTHER_MODEL = Usual(0.0, 0.05)
+OTHER_MODEL = Usual(0.0, 0.1)
 """Two networks: not measured, and so wide that the rows decide."""
 FIRST_STAGE = Usual(0.0, 0.03)
 """After a first stage on plain text and without one: not measured, and wide for that."""
