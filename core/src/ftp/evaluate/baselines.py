@@ -11,7 +11,6 @@ from ftp.evaluate import linear
 from ftp.evaluate.linear import HEAD, NEVER_ZERO, Collate, Splits
 from ftp.evaluate.predict import batches_of_rank, predict, rows_at
 from ftp.evaluate.scoring import score
-from ftp.model import linear_fit
 from ftp.types import Baseline, Batch, Data, Loss, LossOut, Model, Prediction, Predictions, StartedRun
 
 if TYPE_CHECKING:
@@ -145,6 +144,8 @@ def linear_tags(
     import numpy as np
     import torch
     from torch.nn.functional import cross_entropy
+
+    from ftp.model import linear_fit
 
     generator = np.random.default_rng(run.settings.seed)
     order = generator.permutation(len(encoded["train"]))[: linear.ROWS_AT_MOST]

@@ -78,10 +78,18 @@ class Read(NamedTuple):
 
 def _terms(outputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """The logits of each slot that the loss depends on, with their gradient: [vocabulary] each."""
-    passes = []
+    passes: list[tuple[Tensor, Tensor]] = []
     for output in outputs:
-        if output.grad is not None:
-            passes.append((output.flatten(0, -2), output.grad.flatten(0, -2)))
+        if output.grad is None:
+            continue
+        logits, slopes = output.flatten(0, -2), output.grad.flatten(0, -2)
+        for number, (others, of_others) in enumerate(passes):
+            # two parts of a loss that each ask for the same logits: what counts is their sum
+            if torch.equal(others, logits):
+                passes[number] = (others, of_others + slopes)
+                break
+        else:
+            passes.append((logits, slopes))
     largest = max((float(slopes.abs().max()) for _, slopes in passes), default=0.0)
     terms: list[tuple[Tensor, Tensor]] = []
     for logits, slopes in passes:
