@@ -213,6 +213,7 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rec
     labels = [row % 2 for row in range(len(pool.rows))]
     pool = dataclasses.replace(pool, rows=pool.rows.remove_columns("label").add_column("label", labels))
     monkeypatch.setattr("ftp.runs.dry_run.forecast", lambda prepared: SimpleNamespace(shape=None, updates=None))
+    monkeypatch.setattr("ftp.advise.comparison.DRAWS", 40)  # a second each time for a hundred
 
     def judge(outcomes: dict[str, Outcome], looks: Looks = NO_LOOKS, **changes: Any) -> Recommendation:
         from ftp.advise.started import started
