@@ -176,7 +176,7 @@ def test_scores_that_take_long_are_not_measured_again(monkeypatch: pytest.Monkey
     monkeypatch.setattr(paired, "SECONDS", 1e-6)
     comparisons, hooks = compared(0.6, {"words": 0.9})
     assert {made.name for made in comparisons} == {"loss"}
-    assert hooks.calls == 2, "one draw says what all would cost"
+    assert hooks.calls == 4, "the first draw may import what scores, the second says what all would cost"
 
 
 def test_intervals_stand_beside_the_baselines_that_were_tested() -> None:

@@ -188,7 +188,6 @@ def _compare_scores(
     draws: dict[tuple[str, str], list[float]] = {(baseline, own.name): [] for own, baseline in pairs}
     num_rows = len(of_run.rows)
     generator = np.random.default_rng(run.settings.seed)
-    watch.begin()
     for draw in range(1, DRAWS_AT_MOST + 1):
         indices = generator.integers(num_rows, size=num_rows)
         try:
@@ -200,12 +199,15 @@ def _compare_scores(
                         draws[baseline, name].append(_ahead(goals[name], own_values[name], other_values[name]))
         except (PluginError, UserError):  # an average over classes that the drawn rows lack, for example
             return []
-        # the first draw says what the others cost; then it is asked after each twenty, so that seldom the clock decides
-        if draw == 1 and not watch.has_time_for(DRAWS_AT_ONCE - 1, draw):
+        # The first draw may import what scores, so that the second says what the others cost. Then it is asked after each twenty,
+        # so that seldom the clock decides.
+        if draw == 1:
+            watch.begin()
+        elif draw == 2 and not watch.has_time_for(DRAWS_AT_ONCE - 2, draw - 1):
             break
-        if draw % DRAWS_AT_ONCE == 0:
+        elif draw % DRAWS_AT_ONCE == 0:
             is_settled = all(map(_is_clear, draws.values()))
-            if is_settled or not watch.has_time_for(DRAWS_AT_ONCE, draw):
+            if is_settled or not watch.has_time_for(DRAWS_AT_ONCE, draw - 1):
                 break
     watch.end()
 
