@@ -141,8 +141,8 @@ def decide(comparer: Comparer, lanes: Sequence[Lane], looks: Looks, *, is_all_tr
                         tuple(as_good), cheaper, tuned, comparer.ahead(tuned.last, look))
     if _is_nothing_right(comparer, standing, looks):
         # pilots that hardly began say nothing of whole runs
-        is_begun = max(lane.share for lane in standing) < ENOUGH
-        return dataclasses.replace(decision, kind="not known" if is_begun else "nothing to learn", is_run=is_begun)
+        is_early = max(lane.share for lane in standing) < ENOUGH
+        return dataclasses.replace(decision, kind="not known" if is_early else "nothing to learn", is_run=is_early)
     simplest = looks.entries.get(looks.simplest)
     if simplest is not None and not _has_learnt(comparer, chosen, simplest, looks):
         return dataclasses.replace(decision, kind="nothing to learn", is_run=False)
